@@ -186,7 +186,11 @@ def test_progress_ends_at_the_examples_that_were_announced(network, monkeypatch)
     kernel.matmat(torch.randn(40, 3))
     kernel.diagonal()
     NTK(model, x, x[:25], memory="30kB").matrix()
-    assert len(told) == 4
+    for memory in ("30kB", "2GiB"):  # anew for each sweep, kept
+        between = NTK(model, x, x[:25], memory=memory)
+        between.matmat(torch.randn(25, 3))
+        between.T.matmat(torch.randn(40, 3))
+    assert len(told) == 8
     assert all(announced == done > 0 for announced, done in told), told
 
 

@@ -243,8 +243,9 @@ class NTK:
         work = self._kept if keep and self._kept is not None else None
         if work is None:
             work = Products(self.jacobian, self.inputs, self.other, groups, chunk, keep=keep)
-        first, last = self._share()
-        examples = (1 if keep else cost.sweeps) * (last - first) if work is not self._kept else 0
+        rows, columns = (share_of(len(one), dist.rank(), dist.world()) for one in (self.inputs, self.other))
+        examples = len(groups) * (rows[1] - rows[0] + (0 if keep and self.symmetric else columns[1] - columns[0]))
+        examples = 0 if work is self._kept else examples
         self._kept = work if keep else self._kept
         forecast = f"{self.directions.output} kernel times {b} vectors: {cost}"
         with progress_bar(forecast, examples, self.progress) as tell:
