@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 from benchmarks.mutation import Swap, places, turned
 from benchmarks.reached import lines_of
@@ -66,7 +68,8 @@ def test_a_fixture_s_lines_are_reached_by_all_tests_of_its_file(tmp_path):
         "import sys; from pathlib import Path; from benchmarks.reached import write_reached;"
         "sys.exit(write_reached(Path('code').resolve(), ('test_toy.py',), Path('out.json')))"
     )
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, timeout=60)
+    here = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=here, check=True, capture_output=True, timeout=60)
     found = json.loads((tmp_path / "out.json").read_text())
     toy = str((tmp_path / "code" / "toy.py").resolve())
     reached = {line: {test.partition("::")[2] for test in found.get(f"{toy}:{line}", [])} for line in (2, 3, 5, 11)}
