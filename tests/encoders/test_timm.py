@@ -226,6 +226,8 @@ def test_a_timm_that_cannot_be_imported(monkeypatch, tmp_path, body, says):
     sys.modules.pop("timm", None)
 
 
+# timm is in no extra: it requires torchvision, which would replace a CPU build of torch. The other tests of this file
+# always run, on a small stand-in for timm.
 @pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed, it needs torchvision")
 def test_features_are_those_of_timm(tmp_path):
     command = [sys.executable, "-W", "ignore", Path(__file__).with_name("timm_itself.py"), tmp_path]
