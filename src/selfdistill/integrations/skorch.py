@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from selfdistill.train._robust_targets import RobustTargets
 
 try:
     from skorch import NeuralNetClassifier
+    from skorch.dataset import unpack_data
 except ImportError as missing:
     raise ImportError(
         f"selfdistill.integrations.skorch needs skorch ({missing}): pip install 'selfdistill[skorch]'"
@@ -78,6 +81,13 @@ class SelfDistillNet(NeuralNetClassifier):  # type: ignore[misc]  # untyped wher
             )
         return _Numbered(train), valid
 
+    def get_iterator(self, dataset: Any, training: bool = False) -> Any:
+        """Number each batch as a whole where a ``DataLoader`` makes it: to number its examples one by one is slow."""
+        iterator = super().get_iterator(dataset, training)
+        if isinstance(dataset, _Numbered) and isinstance(iterator, DataLoader):
+            iterator.collate_fn = partial(_collated, iterator.collate_fn)
+        return iterator
+
     def infer(self, x: Any, **fit_params: Any) -> Any:
         """Pass inputs on without their index."""
         if isinstance(x, Mapping) and _INDEX in x:
@@ -104,7 +114,7 @@ class SelfDistillNet(NeuralNetClassifier):  # type: ignore[misc]  # untyped wher
 
 
 class _Numbered(Dataset[Any]):
-    """Gives each example's number within its inputs, where skorch's hooks see it."""
+    """Gives numbers of examples within their inputs, where skorch's hooks see them."""
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
@@ -114,4 +124,27 @@ class _Numbered(Dataset[Any]):
 
     def __getitem__(self, i: int) -> Any:
         x, y = self.dataset[i]
-        return ({**x, _INDEX: i} if isinstance(x, Mapping) else {_INPUT: x, _INDEX: i}), y
+        return _with_numbers(x, i), y
+
+    def __getitems__(self, numbers: Any) -> _Fetched:
+        fetch = getattr(self.dataset, "__getitems__", None)
+        return _Fetched(fetch(numbers) if fetch else [self.dataset[i] for i in numbers], numbers)
+
+
+class _Fetched(NamedTuple):
+    """Examples of a batch before they are collated, and their numbers."""
+
+    examples: Any
+    numbers: Any
+
+
+def _collated(collate: Callable[[Any], Any], batch: Any) -> Any:
+    """Collate as the ``DataLoader`` would, and add the numbers."""
+    if not isinstance(batch, _Fetched):  # one that has its numbers, as without batches of its own
+        return collate(batch)
+    x, y = unpack_data(collate(batch.examples))
+    return [_with_numbers(x, torch.as_tensor(batch.numbers)), y]
+
+
+def _with_numbers(x: Any, numbers: Any) -> dict[str, Any]:
+    return {**x, _INDEX: numbers} if isinstance(x, Mapping) else {_INPUT: x, _INDEX: numbers}
