@@ -41,7 +41,7 @@ class SampleMean(nn.Module):
     def stage(self, index: Tensor, values: Tensor | np.ndarray) -> None:
         """Add one write per row."""
         self._pending.append((index, values.detach() if isinstance(values, Tensor) else values))
-        if len(self._pending) * len(index) >= _TOGETHER:
+        if len(self._pending) * len(values) >= _TOGETHER:
             self._add()
 
     @torch.no_grad()

@@ -14,6 +14,7 @@ from selfdistill.losses._cross_entropy import KnownGradient, at_least_single, ch
 
 ELR_FLOOR = 1e-4
 """Clamp on probabilities, from the code of Liu et al.; it bounds `elr_term` by its logarithm."""
+_largest, _sum = np.maximum.reduce, np.add.reduce
 
 
 def elr_term(logits: Float[Tensor, "b k"], memory: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
@@ -107,17 +108,20 @@ def of_arrays(
     """Return what `with_prediction` does, or the mean, from ``scores``, the logits as an array of float32."""
     z, target, memory = scores.T, anchored[0].T, anchored[1].T  # [K, b]
     momentum, strength = anchored[2:]
-    z = z - np.maximum.reduce(z)
+    z = z - _largest(z)
     p = np.exp(z)
-    total = np.add.reduce(p)
+    total = _sum(p)
     p /= total
     z -= np.log(total)
-    mixed = (memory - p) * momentum + p
+    mixed = memory - p
+    mixed *= momentum
+    mixed += p
     held = np.minimum(np.maximum(p, ELR_FLOOR), 1 - ELR_FLOOR)
-    rest = np.maximum(1 - np.add.reduce(held * mixed), ELR_FLOOR)
-    value = strength * np.log(rest / ELR_FLOOR) - np.add.reduce(target * z)
-    slope = mixed * (held == p) * (strength / rest)
-    slope = np.add.reduce(p * slope) + 1 - slope
+    rest = np.maximum(1 - _sum(held * mixed), ELR_FLOOR)
+    value = strength * np.log(rest / ELR_FLOOR) - _sum(target * z)
+    mixed *= held == p
+    mixed *= strength / rest
+    slope = _sum(p * mixed) + 1 - mixed
     slope *= p
     slope -= target
     if not mean:
@@ -126,5 +130,5 @@ def of_arrays(
     slope /= len(value)
     # A product that has this gradient, and whose value is put in: half the time of a function of our own.
     found = torch.dot(logits.reshape(-1), torch.from_numpy(slope.T.ravel()))
-    found.detach().numpy().fill(np.add.reduce(value) / len(value))
+    found.detach().numpy().fill(_sum(value) / len(value))
     return found, p.T

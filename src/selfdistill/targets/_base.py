@@ -7,7 +7,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Generic, TypeVar, final
+from typing import Any, ClassVar, Generic, TypeVar, final
 
 import numpy as np
 import torch
@@ -103,10 +103,11 @@ class Targets(nn.Module, ABC, Generic[T_co]):
                 self._look(index, torch.as_tensor(probabilities))
         noted = self._noted
         noted.writes += 1
-        noted.rows += len(index)
+        noted.rows += len(probabilities)
         if noted.rows > noted.most:
             self._warn()
-        self.staged.stage(index, probabilities)
+        staged: Any = self._modules["staged"]  # an attribute of a module takes longer
+        staged.stage(index, probabilities)
 
     def _look(self, index: Tensor, probabilities: Tensor) -> None:
         """Refuse what is no prediction."""
