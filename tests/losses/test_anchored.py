@@ -39,8 +39,8 @@ def test_arrays_give_value_gradient_and_prediction_of_torch(scale: float, k: int
     z, t, m = (torch.randn(60, k, generator=g) for _ in range(3))
     z, t, m = (scale * z).requires_grad_(), (4 * t).softmax(-1), torch.rand(60, 1, generator=g) * (9 * m).softmax(-1)
     weights = torch.rand(60, generator=g)
-    arrays = (t.numpy(), m.numpy(), momentum, np.array(1.5, np.float32))
-    found = of_arrays(z, z.detach().numpy(), arrays, mean=mean)
+    arrays = t.numpy(), m.numpy(), momentum, np.array(1.5, np.float32)
+    found = of_arrays(z, z.detach().numpy(), *arrays, mean=mean)
     single, double = (
         with_prediction(a, (b, c, momentum, 1.5)) for a, b, c in ((z, t, m), map(torch.Tensor.double, (z, t, m)))
     )

@@ -52,8 +52,10 @@ class SampleMean(nn.Module):
             self._divided = False
         if not self._pending:
             return
-        index = torch.cat([index for index, _ in self._pending])
-        values = torch.cat([torch.as_tensor(values) for _, values in self._pending])
+        index, kept = torch.cat([index for index, _ in self._pending]), [values for _, values in self._pending]
+        if all(isinstance(values, np.ndarray) for values in kept):
+            kept = [np.concatenate(kept)]  # in one call, where torch would take one for each
+        values = torch.cat([torch.as_tensor(values) for values in kept])
         self._pending = []
         self.total.index_add_(0, index, values.to(self.total.dtype))
         self.count.index_add_(0, index, torch.ones_like(index, dtype=self.count.dtype))

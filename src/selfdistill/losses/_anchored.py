@@ -103,11 +103,17 @@ def with_prediction(logits: Tensor, anchored: tuple[Tensor, Tensor, float, Tenso
 
 
 def of_arrays(
-    logits: Tensor, scores: np.ndarray, anchored: tuple[np.ndarray, np.ndarray, float, np.ndarray], *, mean: bool
+    logits: Tensor,
+    scores: np.ndarray,
+    target: np.ndarray,
+    memory: np.ndarray,
+    momentum: float,
+    strength: np.ndarray,
+    *,
+    mean: bool,
 ) -> tuple[Tensor, np.ndarray]:
     """Return what `with_prediction` does, or the mean, from ``scores``, the logits as an array of float32."""
-    z, target, memory = scores.T, anchored[0].T, anchored[1].T  # [K, b]
-    momentum, strength = anchored[2:]
+    z, target, memory = scores.T, target.T, memory.T  # [K, b]
     z = z - _largest(z)
     p = np.exp(z)
     total = _sum(p)

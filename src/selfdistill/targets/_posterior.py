@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple, final
+from typing import ClassVar, NamedTuple, final
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -186,12 +185,6 @@ class Posterior(LabelTargets[PosteriorTarget]):
         """Return target and memory of ``index``, with their weights; the loss joins this step's prediction to them."""
         target, memory = self.target.index_select(0, index), self.fast.index_select(0, index)
         return PosteriorTarget(target, memory, self.fast_momentum, self.strength)
-
-    def rows(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
-        """Give what `read` does as arrays; for state on a CPU."""
-        state: Any = self._buffers  # attributes of a module take longer
-        target, memory = state["target"].numpy().take(index, 0), state["fast"].numpy().take(index, 0)
-        return target, memory, self.fast_momentum, state["strength"].numpy()
 
     def commit(self, mean: Tensor, written: Tensor) -> None:
         """Average the predictions into both memories, estimate the noise matrix and the posterior anew."""

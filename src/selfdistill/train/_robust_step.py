@@ -33,11 +33,14 @@ def in_arrays(targets: Targets[Any], index: Any, logits: Tensor, *, mean: bool) 
     scores, positions = logits.detach().numpy(), index.numpy()
     if scores.shape != (*positions.shape, targets.num_classes) or not 0 < scores.size < _GRAIN:
         return None
+    state: Any = targets._buffers  # attributes of a module take longer
     try:
-        rows = targets.rows(positions) if min(positions.tolist()) >= 0 else None
+        if min(positions.tolist()) < 0:
+            return None
+        target, memory = state["target"].numpy().take(positions, 0), state["fast"].numpy().take(positions, 0)
     except IndexError:
         return None
-    return None if rows is None else of_arrays(logits, scores, rows, mean=mean)
+    return of_arrays(logits, scores, target, memory, targets.fast_momentum, state["strength"].numpy(), mean=mean)
 
 
 def in_torch(
