@@ -21,7 +21,9 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from sklearn.base import clone
     from sklearn.model_selection import GridSearchCV
-    from skorch.dataset import ValidSplit
+    from skorch import NeuralNetClassifier
+    from skorch.dataset import Dataset, ValidSplit
+    from torch.utils.data import BatchSampler, SequentialSampler, default_collate
 
     from selfdistill.integrations.skorch import SelfDistillNet
 
@@ -138,6 +140,56 @@ def test_dictionaries_and_other_methods():
     b = net(method="sop").fit(X, Y)
     assert equal(a.robust_, b.robust_)
     np.testing.assert_allclose(a.predict_proba({"x": X}), b.predict_proba(X))
+
+
+class Rows(Dataset):
+    """Gives some rows at once."""
+
+    def __getitems__(self, rows):
+        return [(self.X[row], self.y[row]) for row in rows]
+
+
+def seen_by(examples):
+    """Collate what a plain net would collate, and nothing else."""
+    assert all(isinstance(x, np.ndarray) and x.shape == (4,) for x, _ in examples)
+    return default_collate(examples)
+
+
+def no_loader(data, batch_size):
+    return [default_collate([data[i] for i in part]) for part in np.array_split(np.arange(N), range(16, N, 16))]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"iterator_train__collate_fn": seen_by},
+        {"dataset": Rows},
+        {"iterator_train__num_workers": 2, "iterator_train__collate_fn": seen_by},
+        {"iterator_train__batch_size": None, "iterator_train__sampler": BatchSampler(SequentialSampler(Y), 16, False)},
+        {"iterator_train": no_loader},
+    ],
+    ids=["collate", "rows", "workers", "batches of a sampler", "no loader"],
+)
+def test_however_batches_are_made_the_numbers_are_right(options):
+    assert equal(net(**options).fit(X, Y).robust_, net().fit(X, Y).robust_)
+
+
+def fetching(kind, size):
+    """Count the calls of one batch."""
+    run = kind(Linear, criterion=nn.CrossEntropyLoss, batch_size=size, train_split=None, verbose=0, max_epochs=1)
+    batches = iter(run.fit(X, Y).get_iterator(run.get_split_datasets(X, Y)[0], training=True))
+    calls = []
+    sys.setprofile(lambda _, event, __: calls.append(event))
+    try:
+        next(batches)
+    finally:
+        sys.setprofile(None)
+    return sum(event in {"call", "c_call"} for event in calls)
+
+
+def test_to_number_a_batch_takes_no_longer_for_more_examples():
+    small, large = (fetching(SelfDistillNet, size) - fetching(NeuralNetClassifier, size) for size in (8, 32))
+    assert small == large < 30, (small, large)
 
 
 def test_scikit_learns_tools_take_it():

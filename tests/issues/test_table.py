@@ -13,7 +13,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from selfdistill._core.errors import DataError
 from selfdistill.issues import compare_with_truth, find_issues, label_table
-from selfdistill.issues._table import flag
+from selfdistill.issues._table import count_issues, flag
 from selfdistill.issues._toneva2019forgetting import LearningDynamics
 
 
@@ -98,6 +98,7 @@ def test_of_two_estimates_the_one_that_expects_more_wrong_labels_decides():
     assert find_issues(labels, soft, counts=more).is_issue.sum() == 8
     assert find_issues(labels, soft, counts=torch.tensor(more)).noise.wrong == 8
     assert find_issues(labels, soft, counts=fewer).noise.wrong == pytest.approx(alone.noise.wrong)
+    assert [count_issues(labels, soft, counts) for counts in (None, more, fewer)] == [5, 8, 5]
 
 
 def test_counts_of_other_labels_are_refused():
@@ -165,6 +166,13 @@ def table(n=200, k=4, seed=0):
     for _ in range(3):
         dynamics.update(torch.randn(n, k, generator=g).mul(2).softmax(-1), torch.ones(n, dtype=torch.bool))
     return label_table(torch.randn(n, k, generator=g).softmax(-1), dynamics)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_count_is_that_of_the_flags(seed):
+    g = np.random.default_rng(seed)
+    soft, labels = g.dirichlet(np.full(7, 0.3), 90).astype(np.float32), g.integers(0, 7, 90)
+    assert count_issues(labels, torch.from_numpy(soft)) == find_issues(labels, soft).is_issue.sum() > 30
 
 
 def test_ranking_measures_equal_scikit_learn_with_low_as_bad():

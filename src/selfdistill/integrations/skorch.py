@@ -105,7 +105,7 @@ class SelfDistillNet(NeuralNetClassifier):  # type: ignore[misc]  # untyped wher
         """End the targets' epoch, and write down what was found."""
         for name, value in self.robust_.end_epoch().items():
             self.history.record(name, value)
-        self.history.record("label_issues", int(self.robust_.table().is_issue.sum()))
+        self.history.record("label_issues", self.robust_._count_issues())
         super().on_epoch_end(net, dataset_train, dataset_valid, **kwargs)
 
     def get_label_issues(self) -> pd.DataFrame:

@@ -156,7 +156,7 @@ class _EpochEnds(TrainerCallback):  # type: ignore[misc]  # untyped where transf
         robust = self.trainer.robust
         logs = robust.end_epoch()
         if control.should_training_stop or state.global_step >= state.max_steps:
-            logs["label_issues"] = float(robust.table().is_issue.sum())
+            logs["label_issues"] = float(robust._count_issues())
         self.trainer.log(logs)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:

@@ -179,10 +179,7 @@ def find_issues(
         p_given[rows] = np.take_along_axis(part, labels[:, None], 1)[:, 0]
         entropy[rows] = -(part * np.log(np.maximum(part, 1e-30))).sum(1)
         total += _counts(part, labels)
-    noise = NoiseEstimate(total)
-    if counts is not None:
-        other = NoiseEstimate(_checked(counts, total))
-        noise = max(noise, other, key=lambda estimate: estimate.wrong)
+    noise = _estimate(total, counts)
     if quality is not None:
         quality = np.clip(quality, 0, 1).astype(np.float32)
     else:
@@ -203,6 +200,22 @@ def find_issues(
         entropy=np.maximum(entropy, 0),
         noise=noise,
     )
+
+
+def count_issues(given: Any, distribution: SoftLabels | Tensor, counts: Any = None) -> int:
+    """Count the labels that `find_issues` calls wrong, without saying which: a third of the time."""
+    distribution = as_soft(distribution)
+    n, k = distribution.shape
+    given, total = as_given(given, n, k), np.zeros((k, k))
+    for rows, part in blocks(distribution):
+        total += _counts(part, given[rows])
+    return min(n, int(np.rint(_estimate(total, counts).wrong)))
+
+
+def _estimate(total: np.ndarray, counts: Any) -> NoiseEstimate:
+    """Take the sums of the soft labels or the other counts, whichever expect more wrong labels."""
+    noise = NoiseEstimate(total)
+    return noise if counts is None else max(noise, NoiseEstimate(_checked(counts, total)), key=lambda e: e.wrong)
 
 
 def _checked(counts: Any, total: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from selfdistill._core.settings import VISIT_STEPS
 from selfdistill._core.shards import over_processes, shard_of
 from selfdistill.issues import label_table
 from selfdistill.issues._reliability import Applicability, applicability
-from selfdistill.issues._table import LabelTable, issue_frame
+from selfdistill.issues._table import LabelTable, count_issues, issue_frame
 from selfdistill.issues._toneva2019forgetting import LearningDynamics
 from selfdistill.losses._cross_entropy import refuse_graph
 from selfdistill.targets import Posterior, Targets
@@ -171,17 +171,14 @@ class RobustTargets:
         if self._device != logits.device:
             self.to(logits.device)
         targets, found, mean, traced = self.targets, None, reduction == "mean", is_compiling()
-        if not traced and targets.writes >= LOOKS:
-            found = in_arrays(targets, index, logits, mean=mean)
-            if found is not None:
-                targets.note(index, found[1])
-                return found[0]
+        if not traced and targets.writes >= LOOKS and (found := in_arrays(targets, index, logits, mean=mean)):
+            targets.note(index, found[1])
+            return found[0]
         index = positions(index, self._device)
         if not traced:
             check_batch(index, logits, self.num_classes)
             check_rows(index, labels, self.labels, self._shard, looks=targets.writes < LOOKS)
-            found = in_arrays(targets, index, logits, mean=mean)
-            if found is not None:  # later steps do without: a hook takes some 40 µs
+            if found := in_arrays(targets, index, logits, mean=mean):  # later steps do without: a hook takes 40 µs
                 found[0].register_hook(refuse_graph)  # type: ignore[no-untyped-call]
         value: Tensor
         value, p = found or in_torch(targets, method(self.method).loss, index, logits, mean=mean)
@@ -260,9 +257,18 @@ class RobustTargets:
             raise SettingError("no epoch has ended yet, so nothing is known of the labels", "Call end_epoch first.")
 
     def _table(self, dynamics: LearningDynamics) -> LabelTable:
-        counts = self.targets.counts() if isinstance(self.targets, Posterior) else None
-        soft = _Rows(self.targets) if self._in_files or self._shard.spread else self.refined()
+        soft, counts = self._soft()
         return label_table(soft, dynamics, counts=counts)
+
+    def _count_issues(self) -> int:
+        """Count the labels that look wrong; after each epoch, sooner than `table` says which."""
+        self._ended()
+        return count_issues(self._shard.block(self.labels), *self._soft())
+
+    def _soft(self) -> tuple[Any, Tensor | None]:
+        """Give refined distributions of all examples, and what the early epochs expect."""
+        counts = self.targets.counts() if isinstance(self.targets, Posterior) else None
+        return _Rows(self.targets) if self._in_files or self._shard.spread else self.refined(), counts
 
     def _whole(self) -> LearningDynamics:
         """Give the record of training of all examples."""
@@ -288,8 +294,7 @@ class RobustTargets:
         self._ended()
         dynamics, names = self._whole(), self._names(classes)
         table = self._table(dynamics)
-        unseen = int((dynamics.seen == 0).sum())
-        if unseen:
+        if unseen := int((dynamics.seen == 0).sum()):
             warnings.warn(
                 f"{unseen:,} of {self._shard.n:,} examples were never seen in training: of their labels nothing is "
                 "known.",
