@@ -1,6 +1,8 @@
-"""A step in NumPy gives what one in torch gives, takes few operations, and leaves what is unusual to torch's checks."""
+"""A step in NumPy gives what one in torch gives, takes few operations and leaves what is unusual to torch's checks."""
 
 from __future__ import annotations
+
+import sys
 
 import pytest
 import torch
@@ -60,6 +62,19 @@ def test_a_step_takes_few_operations_of_torch():
         with Counted() as plain:
             nn.functional.cross_entropy(logits, Y[index]).backward()
     assert len(mine.names) < len(plain.names), (mine.names, plain.names)
+
+
+def test_a_step_makes_few_calls():
+    robust, index, calls = RobustTargets(Y, K, steps=18), torch.tensor([4, 9, 30]), []
+    for _ in range(4):
+        robust.loss(index, logits := torch.zeros(3, K, requires_grad=True))
+    sys.setprofile(lambda frame, event, arg: calls.append((frame.f_code.co_filename, event, arg)))
+    try:
+        robust.loss(index, logits)
+    finally:
+        sys.setprofile(None)
+    made = [arg for file, event, arg in calls if event in {"call", "c_call"} and "/selfdistill/" in file]
+    assert 20 < len(made) <= 36, made
 
 
 @pytest.mark.parametrize("reduction", ["mean", "none"])
