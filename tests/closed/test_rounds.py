@@ -195,6 +195,29 @@ def test_within_a_standard_error_most_wrong_labels_are_counted() -> None:
     assert choose(chains[::-1]).best.wrong == pytest.approx(0.2)
 
 
+def behind(best: np.ndarray, errors: float) -> np.ndarray:
+    """Make losses so many standard errors worse."""
+    noise = np.random.default_rng(1).normal(0, 0.5, size=len(best))
+    noise -= noise.mean()
+    return best + noise + errors * noise.std() / len(best) ** 0.5
+
+
+def test_few_more_wrong_labels_do_not_outweigh_likelihood() -> None:
+    best = np.random.default_rng(0).normal(1, 0.2, size=400)
+    for wrong, counted in ((0.12, 0.10), (0.14, 0.14)):  # exp(-0.9 / 4) of them: 0.096 and 0.112
+        chains = [[candidate(best, 0.10)], [candidate(behind(best, 0.9), wrong)]]
+        assert choose(chains).best.wrong == pytest.approx(counted)
+
+
+def test_rows_of_each_class_that_call_most_labels_wrong_have_no_say() -> None:
+    best = np.random.default_rng(0).normal(1, 0.2, size=400)
+    for noise, wrong, counted in (("own", 0.55, 0.05), ("own", 0.45, 0.45), ("even", 0.55, 0.55)):
+        chains = [[candidate(best, wrong, noise=noise)], [candidate(behind(best, 0.5), 0.05)]]
+        assert choose(chains).best.wrong == pytest.approx(counted), (noise, wrong)
+    alone = [[candidate(best, 0.55, noise="own")]]
+    assert choose(alone).best.wrong == pytest.approx(0.55)
+
+
 def test_a_round_asked_for_is_taken() -> None:
     chain = [candidate([0.1, 0.1], 0.1, 1), candidate([0.5, 0.6], 0.1, 2), candidate([0.4, 0.6], 0.1, 3)]
     assert choose([chain], rounds=2).best.round == 2

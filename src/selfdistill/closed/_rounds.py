@@ -20,6 +20,7 @@ ROUNDS = 3
 _LINK_ROWS = 2500  # rows that a link is fitted on, at most; it is judged on all others
 _SMALLER = (4.0, 16.0)  # later rounds fit cleaner targets: their ridge is the first one's divided by one of these
 _LEAST_WEIGHT = 0.02  # in the mixture; lighter ones are left out
+_MOST_WRONG = 0.5  # share of wrong labels up to which rows of T for each class are believed
 _HOPELESS = 8.0  # standard errors behind in the first round; none came back from there but the plain form with own rows
 _MOST_OWN = 200  # classes up to which each may have a noise row of its own: K^2 numbers
 _ROWS_PER_CONFUSION = 5  # rows for each number of a confusion matrix
@@ -80,16 +81,14 @@ def choose(chains: list[list[Candidate]], rounds: int | None = None) -> Choice:
     """Weigh forms by likelihood, and choose the one that counts."""
     # Of each form the first round counts that no other is ahead of by more than a standard error. Weights are half
     # those of stacking, which maximise the likelihood of the given labels under the mixture, and half exp(-z / 2),
-    # with z the standard errors that a candidate is behind the best. The one that counts is, of all within one standard
-    # error of the best, the one that expects most wrong labels: noise taken for overlap of classes is not found, while
-    # nothing makes up noise that is not there.
+    # with z the standard errors that a candidate is behind the best.
     # Yao, Vehtari, Simpson & Gelman (2018), arXiv 1704.02030, section 3.1 (stacking of predictive distributions).
     tried = [c for chain in chains for c in chain]
     kept = [tuple(chain[: chain.index(_end(chain, rounds)) + 1]) for chain in chains]
-    best = min((chain[-1] for chain in kept), key=lambda c: c.nats)
-    near = [chain[-1] for chain in kept if _standard_errors(chain[-1], best) <= 1]
-    counts = max(near, key=lambda c: c.wrong)
-    near_best = np.exp([-0.5 * _standard_errors(chain[-1], best) for chain in kept])
+    ends = [chain[-1] for chain in kept]
+    best = min(ends, key=lambda c: c.nats)
+    near_best = np.exp([-0.5 * _standard_errors(c, best) for c in ends])
+    counts = _counting(ends)
     stacked = _stacked(np.stack([-chain[-1].losses for chain in kept], 1), best.weights)
     weights = (stacked + near_best / near_best.sum()) / 2
     heavy = [i for i, w in enumerate(weights) if w >= _LEAST_WEIGHT or kept[i][-1] is counts]
@@ -100,6 +99,17 @@ def choose(chains: list[list[Candidate]], rounds: int | None = None) -> Choice:
         next(j for j, i in enumerate(heavy) if kept[i][-1] is counts),
         tuple(tried),
     )
+
+
+def _counting(ends: list[Candidate]) -> Candidate:
+    """Take, within one standard error of the best, the one that expects most wrong labels, times exp(-z / 4)."""
+    # Noise taken for overlap of classes is not found, while noise is seldom made up where there is none. But where a
+    # noise matrix of its own for each class calls most labels wrong, it cannot be told from overlap, so it has no say.
+    sound = [c for c in ends if c.form.noise == "even" or c.wrong <= _MOST_WRONG] or ends
+    best = min(sound, key=lambda c: c.nats)
+    behind = [_standard_errors(c, best) for c in sound]
+    near = [(c.wrong * np.exp(-z / 4), -z, c) for c, z in zip(sound, behind, strict=True) if z <= 1]
+    return max(near, key=lambda one: one[:2])[2]
 
 
 def _end(chain: list[Candidate], rounds: int | None) -> Candidate:
