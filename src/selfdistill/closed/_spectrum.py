@@ -145,7 +145,7 @@ class Spectrum:
         """Compute the diagonal of the hat matrix, for each ridge ``[b, 1]``; 2 b r FLOPs for each different one."""
         different = sorted(set(ridges))
         shrink = 1 / (self.values[:, None] + self.values.new_tensor(different))
-        hats, w = z.square() @ shrink.to(z.dtype) + 1 / self.total, self.weights(rows)
+        hats, w = product(z.square(), shrink.to(z.dtype)).add_(1 / self.total), self.weights(rows)
         hats = hats if w is None else hats * w[:, None]
         return {ridge: hats[:, i : i + 1] for i, ridge in enumerate(different)}
 
