@@ -57,3 +57,9 @@ def test_eigenpairs_and_products_of_two_matrices(rows) -> None:
     rounding = 1e-3 if rows.dtype == torch.float32 else 1e-11
     torch.testing.assert_close(product(vectors * values, vectors.T), matrix, rtol=0, atol=rounding)
     torch.testing.assert_close(product(vectors.T, vectors), torch.eye(40).to(rows), rtol=0, atol=rounding)
+
+
+def test_other_devices_go_another_way() -> None:
+    matrix = torch.empty(4, 4, device="meta")
+    for found in (gram(matrix), product(matrix, matrix), solve_lower(matrix, matrix), *eigenpairs(matrix)):
+        assert found.device.type == "meta"

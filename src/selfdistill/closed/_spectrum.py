@@ -63,7 +63,7 @@ class Spectrum:
         narrow = some.dtype == torch.float32 and n < _WIDE_ROWS
 
         def solve() -> list[Tensor]:
-            return [part.cpu() for part in eigenpairs(moment.float() if narrow else moment.clone())]
+            return [part.cpu() for part in eigenpairs(moment.float() if narrow else moment)]
 
         values, rotation = (part.to(some.device) for part in (from_first(solve) if shared else solve()))
         self.values = values.double().clamp(min=0).flip(0)
