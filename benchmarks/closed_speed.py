@@ -4,9 +4,9 @@
 
 Both get the same standardised features (frozen image features, 1,280 columns; development part for 2,000 rows, final
 part beyond) with 20 % of the labels wrong, one thread, in one process, turn by turn. FLOPs of matrix products, which
-torch counts, and by formula of symmetric products, eigenpairs (``9 m^3``), Cholesky factors (``m^3 / 3``), their
-inverses and triangular solutions; links, elementary functions of the kernel and passes over memory count as nothing.
-The peak is a product of two 2,048 x 2,048 matrices in float32, measured in each turn. Each turn adds a row to
+torch counts, and by formula of large and symmetric products, eigenpairs (``9 m^3``), Cholesky factors (``m^3 / 3``),
+their inverses and triangular solutions; links, elementary functions of the kernel and passes over memory count as
+nothing. The peak is a product of two 2,048 x 2,048 matrices in float32, measured in each turn. Each turn adds a row to
 ``benchmarks/records/closed_speed.parquet``.
 """
 
@@ -79,17 +79,21 @@ def triangular(matrix: torch.Tensor, right: torch.Tensor, **_: Any) -> float:
 
 
 FORMULAS: tuple[tuple[Any, str, str, Callable[..., float]], ...] = (  # what torch's counter does not see
-    (torch.linalg, "eigh", "eigenpairs", cube(9)),
-    (torch.linalg, "cholesky_ex", "Cholesky", cube(1 / 3)),
-    (torch.linalg, "cholesky", "Cholesky", cube(1 / 3)),
+    (_spectrum, "eigenpairs", "eigenpairs", cube(9)),
+    (_prepare, "cholesky", "Cholesky", cube(1 / 3)),
+    (_fold, "cholesky", "Cholesky", cube(1 / 3)),
     (lapack, "spstrf", "Cholesky", cube(1 / 3)),
-    (_prepare, "inverse_factor", "inverses", cube(2 / 3)),
+    (_prepare, "inverse_lower", "inverses", cube(1 / 3)),
+    (_fold, "inverse_lower", "inverses", cube(1 / 3)),
+    (_landmarks, "product", "large products", lambda rows, columns: 2 * rows.numel() * columns.shape[1]),
+    (_spectrum, "product", "large products", lambda rows, columns: 2 * rows.numel() * columns.shape[1]),
     (_landmarks, "solve_lower", "solutions", triangular),
     (_fold, "solve_lower", "solutions", triangular),
     (torch.linalg, "solve_triangular", "solutions", triangular),
     (torch, "cholesky_solve", "solutions", lambda right, matrix, **_: 2 * triangular(matrix, right)),
     (_prepare, "gram", "symmetric products", lambda rows: len(rows) * rows.numel()),
     (_landmarks, "gram", "symmetric products", lambda rows: len(rows) * rows.numel()),
+    (_fold, "gram", "symmetric products", lambda rows: len(rows) * rows.numel()),
     (_spectrum, "second_moment", "symmetric products", lambda rows, *_: len(rows) * rows.shape[1] ** 2),
 )
 

@@ -160,11 +160,22 @@ def test_a_ridge_below_rounding_errors_is_raised(points) -> None:
     gram = (features.T @ features).double()
     gram.diagonal().sub_(2e-6 * float(gram.diagonal().max()))  # what rounding may do to a moment of low rank
     fold = Fold(torch.arange(30), torch.arange(30), features, features, gram)
-    factor = fold._factor(1e-12).double()
+    factor = fold._factor(1e-12)[0].double()
     added = factor @ factor.T - gram
     torch.testing.assert_close(added, torch.diag(added.diagonal()), rtol=0, atol=1e-7 * float(gram.diagonal().max()))
     assert 0 < float(added.diagonal().max()) < 1e-5 * float(gram.diagonal().max())
     assert torch.isfinite(fold.fit(soft(30, 3).float(), 1e-12)).all()
+
+
+def test_so_is_one_of_equal_rows_and_what_leaves_them_out_knows(points) -> None:
+    features = points(15, 40).float().repeat(2, 1)  # 15 directions, 30 rows
+    fold, ridge = Fold(torch.arange(30), torch.arange(30), features, features, None), 1e-12
+    centred = (features - features.mean(0)).double()
+    used = fold._factor(ridge)[1]
+    assert ridge < used < 1e-5 * float(centred.square().sum(1).max())
+    kernel = centred @ centred.T
+    expected = (kernel @ torch.linalg.inv(kernel + used * torch.eye(30))).diagonal() + 1 / 30
+    torch.testing.assert_close(fold._hat(ridge)[:, 0].double(), expected, rtol=0, atol=0.2)  # the ridge as given: 1.03
 
 
 def test_landmarks_are_the_same_on_each_call_and_spread() -> None:

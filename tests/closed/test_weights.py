@@ -11,7 +11,7 @@ from torch import Tensor
 from selfdistill._core.errors import DataError
 from selfdistill.closed import refine_labels
 from selfdistill.closed._given import Given, check_given
-from selfdistill.closed._landmarks import Landmarks
+from selfdistill.closed._landmarks import Landmarks, choose_landmarks
 from selfdistill.closed._link_fit import _Problem, fit_link
 from selfdistill.closed._noise_link import FORMS, Form, NoiseLink
 from selfdistill.closed._prepare import _kernel_errors
@@ -55,11 +55,15 @@ def test_leave_one_out_equals_weighted_refits(points, kernel: str, ridge: float)
     torch.testing.assert_close(found, torch.cat(expected), rtol=0, atol=1e-8)
 
 
-def test_folds_equal_weighted_refits(points) -> None:
+@pytest.mark.parametrize("landmarks", [41, 8], ids=["system of rows", "system of columns"])
+def test_folds_equal_weighted_refits(points, landmarks: int) -> None:
     rows, q, ridge = points(41, 5), soft(41, 3), 0.3
     w = torch.from_numpy(np.random.default_rng(1).gamma(1.0, size=41))
-    gram = kernel_rows("rbf", rows, rows)
-    for fold in spectrum_of(rows, w).halves(torch.arange(41) % 3 == 1):
+    w[::7] = 0
+    part = rows[choose_landmarks(41, landmarks)]
+    features = Landmarks("rbf", part)(rows)
+    gram = features @ features.T
+    for fold in spectrum_of(rows, w, landmarks=part).halves(torch.arange(41) % 3 == 1):
         weights = fold.fit(q[fold.inside], ridge)
         expected = weighted_refit(gram, q, w, ridge, fold.inside, fold.outside)
         torch.testing.assert_close(fold.predict(q[fold.inside], weights), expected, rtol=0, atol=1e-8)

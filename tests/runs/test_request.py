@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from selfdistill._core.errors import Interrupted, RunError
 from selfdistill._core.events import Stage
@@ -16,6 +17,7 @@ from selfdistill.runs import _request
 from selfdistill.runs._directory import run
 from selfdistill.runs._request import FitRequest, start
 from selfdistill.train import Settings
+from selfdistill.train._closed import closed_threads
 
 pytestmark = pytest.mark.usefixtures("few_trees")
 
@@ -125,6 +127,22 @@ def test_few_rows_in_closed_form_take_one_thread(monkeypatch, few, variable, dur
     monkeypatch.setattr("selfdistill.train._closed._FEW_ROWS", few)
     record, seen = threads_during(monkeypatch, variable, Settings(method="kernel", rounds=1))
     assert {count for event, count in seen if isinstance(event, Stage)} == {during} == {record.hardware["threads"]}
+
+
+def test_few_rows_hold_the_threads_of_numpy_too(monkeypatch):
+    def threads() -> set[int]:
+        return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    with threadpool_limits(limits=2, user_api="blas"):
+        with closed_threads(4_000):
+            assert threads() == {1}
+        assert threads() == {2}
+        with closed_threads(4_001):
+            assert threads() == {2}
+        monkeypatch.setenv("OMP_NUM_THREADS", "2")
+        with closed_threads(10):
+            assert threads() == {2}
 
 
 def test_the_closed_form_learns_from_all_votes_of_a_row():

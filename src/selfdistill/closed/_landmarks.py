@@ -10,8 +10,8 @@ import torch
 from scipy.linalg import lapack
 from torch import Tensor
 
-from selfdistill.closed._dense import gram, solve_lower
-from selfdistill.networks._kernel_machine import kernel_rows, of_cosines
+from selfdistill.closed._dense import gram, product, solve_lower
+from selfdistill.networks._kernel_machine import of_cosines
 
 
 def choose_landmarks(n: int, most: int) -> Tensor:
@@ -45,7 +45,7 @@ class Landmarks:
 
     def __call__(self, rows: Tensor) -> Tensor:
         """Compute features."""
-        values = kernel_rows(self.kernel, rows, self.rows)
+        values = of_cosines(self.kernel, product(rows, self.rows.T))
         return solve_lower(self.factor, values.T).T
 
     def own(self, which: Tensor) -> Tensor:
@@ -69,4 +69,4 @@ class Landmarks:
         def both() -> Tensor:
             return self.coefficients(rotation)
 
-        return lambda rows: kernel_rows(self.kernel, rows, self.rows) @ both()
+        return lambda rows: product(of_cosines(self.kernel, product(rows, self.rows.T)), both())

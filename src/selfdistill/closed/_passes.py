@@ -31,6 +31,7 @@ class Block:
     z: Tensor  # features, [b, r]
     hats: dict[float, Tensor]  # leverages, by ridge
     given: Given
+    scores: dict[Regression | Grown, np.ndarray] = field(default_factory=dict)  # parts share their first fits
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,9 +59,13 @@ class Part:
 
 
 def _leave_out(fit: Regression | Grown, block: Block, targets: Tensor) -> np.ndarray:
-    if isinstance(fit, Grown):
-        return fit.forest.out_of_bag(fit.values, block.at).double().numpy()
-    return without_itself(fit(block.z), targets, block.hats[fit.ridge]).double().cpu().numpy()
+    if fit not in block.scores:
+        if isinstance(fit, Grown):
+            scores = fit.forest.out_of_bag(fit.values, block.at)
+        else:
+            scores = without_itself(fit(block.z), targets, block.hats[fit.ridge])
+        block.scores[fit] = scores.double().cpu().numpy()
+    return block.scores[fit]
 
 
 def _posterior(link: NoiseLink, scores: np.ndarray, given: Given) -> Tensor:
@@ -111,14 +116,16 @@ def go_through(
     # of them; so nothing of the size of the labels is kept between passes.
     assert spectrum.first is not None
     parts, firsts = [Part(chain) for chain in choice.chains], [Part([first]) for first in choice.firsts]
+    fits: dict[tuple[str, float], Regression | Grown] = {}
     for part in (*parts, *firsts):
-        first: Regression | Grown
-        if part.chain[0].source == "kernel":
-            first = spectrum.solve(spectrum.first, part.chain[0].ridge)
-        else:
-            assert forest is not None
-            first = Grown(forest, forest.fill(given.targets(torch.float32)))
-        part.fits.append(first)
+        source, ridge = key = part.chain[0].source, part.chain[0].ridge
+        if key not in fits:
+            if source == "kernel":
+                fits[key] = spectrum.solve(spectrum.first, ridge)
+            else:
+                assert forest is not None
+                fits[key] = Grown(forest, forest.fill(given.targets(torch.float32)))
+        part.fits.append(fits[key])
         part.links.append(part.chain[0].link)
     plausible = _fit_first_links(spectrum, given, parts, choice.chosen)
     for number in range(1, max(len(part.chain) for part in parts)):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from selfdistill._core.dist import from_first, world
 from selfdistill._core.errors import ResourceError, SettingError
-from selfdistill.closed._dense import gram, inverse_factor
+from selfdistill.closed._dense import cholesky, gram, inverse_lower, thin
 from selfdistill.closed._forest import Forest
 from selfdistill.closed._given import Given
 from selfdistill.closed._landmarks import Landmarks, choose_landmarks
@@ -206,12 +206,13 @@ def _least_error(kernels: Tensor, targets: Tensor, share: Tensor, unit: float, p
         if power not in errors:
             ridge = unit * 4.0**power
             kernels.diagonal().copy_(diagonal + ridge)
-            half = inverse_factor(kernels)
-            if half is None:  # a ridge below rounding errors
+            factor = cholesky(kernels)
+            if factor is None:  # a ridge below rounding errors
                 errors[power] = math.inf
                 return math.inf
+            half = inverse_lower(factor)
             rest = ridge * half.square().sum(0) - share  # 1 less the hat matrix's diagonal
-            off = ridge * (half.T @ (half @ targets)) / rest.clamp(min=1e-6)[:, None]
+            off = ridge * (thin(half.T, thin(half, targets))) / rest.clamp(min=1e-6)[:, None]
             errors[power] = float(off.square().sum())
         return errors[power]
 

@@ -132,9 +132,9 @@ def _stacked(likelihoods: np.ndarray, rows: np.ndarray | None = None, steps: int
     """Maximise the mean log of a mixture of likelihoods, ``[n, M]`` in logarithms, over its weights."""
     scaled = np.exp(likelihoods - likelihoods.max(1, keepdims=True))
     weights = np.full(likelihoods.shape[1], 1 / likelihoods.shape[1])
+    each = np.full(len(scaled), 1 / len(scaled)) if rows is None else rows / rows.sum()
     for _ in range(steps):
-        part = scaled * weights
-        weights = np.average(part / part.sum(1, keepdims=True), 0, rows)
+        weights = weights * (each / (scaled @ weights) @ scaled)
     return weights
 
 

@@ -92,4 +92,4 @@ class Rows:
 
     def __call__(self, rows: slice | Tensor) -> Tensor:
         """Compute unit rows."""
-        return unit_rows((self._read(rows, self.dtype) - self.shift) * self.factor, self.constant)
+        return unit_rows((self._read(rows, self.dtype) - self.shift).mul_(self.factor), self.constant)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from selfdistill._core.dist import from_first, share, sum_over_processes
+from selfdistill.closed._dense import eigenpairs, product
 from selfdistill.closed._fold import Fold
 from selfdistill.closed._moments import Moments, Regression, column_sums, second_moment, without_itself
 
@@ -58,11 +59,11 @@ class Spectrum:
         sums, moment = self._first_pass(near, targets)
         shift = sums / self.total
         self.mean = near + shift.to(near.dtype)
-        moment -= self.total * torch.outer(shift, shift)
+        moment.addr_(shift, shift, alpha=-self.total)
         narrow = some.dtype == torch.float32 and n < _WIDE_ROWS
 
         def solve() -> list[Tensor]:
-            return [part.cpu() for part in torch.linalg.eigh(moment.float() if narrow else moment)]
+            return [part.cpu() for part in eigenpairs(moment.float() if narrow else moment)]
 
         values, rotation = (part.to(some.device) for part in (from_first(solve) if shared else solve()))
         self.values = values.double().clamp(min=0).flip(0)
@@ -76,7 +77,7 @@ class Spectrum:
         if self._kept is not None:
             for rows in self._slices():
                 part = self._kept[self._local(rows)]
-                part.copy_(torch.addmm(rest, part, self.rotation))
+                torch.add(product(part, self.rotation), rest, out=part)
 
     def _first_pass(self, near: Tensor, targets: Callable[[slice], Tensor] | None) -> tuple[Tensor, Tensor]:
         """Sum features less a point near their mean, and their second moment; take the moments of the targets."""
@@ -144,7 +145,7 @@ class Spectrum:
         """Compute the diagonal of the hat matrix, for each ridge ``[b, 1]``; 2 b r FLOPs for each different one."""
         different = sorted(set(ridges))
         shrink = 1 / (self.values[:, None] + self.values.new_tensor(different))
-        hats, w = z.square() @ shrink.to(z.dtype) + 1 / self.total, self.weights(rows)
+        hats, w = product(z.square(), shrink.to(z.dtype)).add_(1 / self.total), self.weights(rows)
         hats = hats if w is None else hats * w[:, None]
         return {ridge: hats[:, i : i + 1] for i, ridge in enumerate(different)}
 
@@ -185,6 +186,9 @@ class Spectrum:
         assert z is not None
         one, two = (~parts).nonzero().flatten(), parts.nonzero().flatten()
         a, b, v, w = z[one], z[two], self.weights(one), self.weights(two)
-        gram_a = second_moment(a, v)
-        gram_b = torch.diag(self.values) - gram_a
+        gram_a = gram_b = None
+        if max(len(one), len(two)) > z.shape[1]:  # more than columns
+            gram_a = second_moment(a, v)
+            gram_b = -gram_a
+            gram_b.diagonal().add_(self.values)
         return [Fold(one, two, a, b, gram_a, v), Fold(two, one, b, a, gram_b, w)]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import os
 import time
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from selfdistill import closed
@@ -117,9 +119,14 @@ def fit_closed(
     return Fitted(found.machine, None, LearningDynamics(data.labels), settings, [last], _conflicts(data), None, found)
 
 
-def closed_threads(rows: int) -> AbstractContextManager[None]:
-    """One thread for few rows: on two, matrices of a thousand rows wait for each other, and a run takes longer."""
-    return threads_for(1, 1) if rows <= _FEW_ROWS else nullcontext()
+@contextmanager
+def closed_threads(rows: int) -> Generator[None]:
+    """One thread for few rows, of torch and of NumPy: on two, matrices of a thousand rows wait for each other."""
+    if rows > _FEW_ROWS or "OMP_NUM_THREADS" in os.environ:
+        yield
+        return
+    with threads_for(1, 1), threadpool_limits(limits=1, user_api="blas"):
+        yield
 
 
 def _settings_of(data: LabelledData, settings: ResolvedSettings) -> dict[str, Any]:
