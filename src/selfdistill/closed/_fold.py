@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
+from selfdistill._core.errors import DataError
 from selfdistill.closed._dense import cholesky, gram, inverse_lower, solve_lower, thin
 from selfdistill.closed._moments import column_sums, without_itself
 
@@ -58,6 +61,8 @@ class Fold:
                 factor = cholesky(self._matrix)
                 if factor is not None:
                     break
+                if not math.isfinite(rounding):
+                    raise DataError("products of these features are not finite", "Scale or drop the largest columns.")
                 used += rounding
                 rounding *= 4
             self._factors[ridge] = factor, used
