@@ -45,36 +45,43 @@ def deconvolve(noisy: Tensor, noise: Tensor, steps: int = 10) -> Tensor:
     # A network trained on noisy labels predicts p T where it has not memorised. Each step is one of expectation-
     # maximisation for p, p(c) <- p(c) sum_j T[c, j] noisy(j) / (p T)_j, so that its likelihood never falls and p stays
     # a distribution (Richardson 1972, Lucy 1974). Few steps suffice, and stopping early keeps errors of the predictions
-    # from growing where T is nearly singular. Cost: 4 n K² steps FLOPs.
+    # from growing where T is nearly singular. Cost: 4 n K² steps FLOPs; with classes first a third of the time.
+    noisy, transposed = noisy.T.contiguous(), noise.T.contiguous()
     clean = noisy.clone()
     for _ in range(steps):
-        ratio = (clean @ noise).clamp_(min=_TINY).reciprocal_().mul_(noisy)
-        clean.mul_(ratio @ noise.T)  # each row still sums to 1
-    return normalised(clean)
+        ratio = (transposed @ clean).clamp_(min=_TINY).reciprocal_().mul_(noisy)
+        clean.mul_(noise @ ratio)  # each column still sums to 1
+    return normalised(clean.T.contiguous())
 
 
 def expected_counts(
-    said: Tensor, labels: Tensor, shard: Shard | None = None, *, steps: int = 30, unmix: int = 10, work: float = 2e8
+    predictions: Tensor,
+    labels: Tensor,
+    shard: Shard | None = None,
+    *,
+    steps: int = 30,
+    unmix: int = 10,
+    work: float = 2e8,
 ) -> Tensor:
     """Estimate ``[clean, given]`` counts from predictions, or sums of them, that hardly memorised the labels."""
     # Alternates `deconvolve` and `em_step` until T has settled, then sums the posterior. Honest predictions p T explain
     # the labels as well without noise as with it, so T shrinks towards no noise as the steps go on; 30 keep most of it
     # and take next to no ambiguity for noise. T comes from at most 20,000 and at most work / K² rows, evenly spread.
-    k = said.shape[1]
-    shard = shard or Shard(len(said), 0, len(said))
+    k = predictions.shape[1]
+    shard = shard or Shard(len(predictions), 0, len(predictions))
     stride = max(1, round(shard.n / min(20_000, max(work / k**2, 1))))
     sample = Shard(-(-shard.n // stride), -(-shard.start // stride), -(-shard.stop // stride))  # of every stride-th
     first = sample.start * stride - shard.start
-    part, given = _distributions(sample.block(said[first::stride])), sample.block(labels[first::stride])
+    part, given = _distributions(sample.block(predictions[first::stride])), sample.block(labels[first::stride])
     noise = em_step(part, given, None)
     for _ in range(steps - 1):
         noise = em_step(deconvolve(part, noise, unmix), given, noise)
-    counts = torch.zeros(k, k, device=said.device)
-    for rows in row_blocks(*said.shape):
-        q = posterior(deconvolve(_distributions(said[rows]), noise, unmix), labels[rows], noise)
+    counts = torch.zeros(k, k, device=predictions.device)
+    for rows in row_blocks(*predictions.shape):
+        q = posterior(deconvolve(_distributions(predictions[rows]), noise, unmix), labels[rows], noise)
         counts.index_add_(0, labels[rows], q)
     return shard.total(counts).T.contiguous()
 
 
-def _distributions(said: Tensor) -> Tensor:
-    return normalised(said.float().clamp(min=_FLOOR))
+def _distributions(predictions: Tensor) -> Tensor:
+    return normalised(predictions.float().clamp(min=_FLOOR))
