@@ -84,7 +84,7 @@ def test_a_run_without_truth_takes_its_refined_labels_and_says_so(there, capsys)
     code, out, _ = call(capsys, "air", there / "bare", "--examples", "40", "--rank", "12")
     assert code == 0
     assert "Only 12 of 40 directions were computed" in out
-    assert "How many labels are wrong is not told: that needs all directions, so leave --rank out; " in out
+    assert "How many labels are wrong is unknown: that needs all directions, so leave --rank out; " in out
     assert "Stop after" not in out  # the default does not train as predicted
     assert "No true labels are known: the run's refined labels stand in for them." in out
     record = json.loads((there / "bare" / "air" / "air.json").read_text())
@@ -105,7 +105,7 @@ def test_a_share_is_told_as_a_range_or_withheld():
     assert _share(noise, None) == "15.0-33.0 % of the labels look wrong, by the energy in the last directions."
     withheld = _share(noise | {"wrong_share_range": None, "fall": 1.4, "found_share": 0.25}, "truth")
     assert withheld == (
-        "How many labels are wrong is not told: labels follow from the inputs even in the last directions; "
+        "How many labels are wrong is unknown: labels follow from the inputs even in the last directions; "
         "25.0 % differ from the true ones."
     )
 

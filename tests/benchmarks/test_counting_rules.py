@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-
 from benchmarks.counting_rules import RULES, ends, report
+
 from selfdistill.closed import refine_labels
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from selfdistill._core.errors import DataError
 from selfdistill.closed._fold import Fold
 from selfdistill.closed._landmarks import Landmarks, choose_landmarks
 from selfdistill.closed._spectrum import Spectrum
@@ -165,6 +166,13 @@ def test_a_ridge_below_rounding_errors_is_raised(points) -> None:
     torch.testing.assert_close(added, torch.diag(added.diagonal()), rtol=0, atol=1e-7 * float(gram.diagonal().max()))
     assert 0 < float(added.diagonal().max()) < 1e-5 * float(gram.diagonal().max())
     assert torch.isfinite(fold.fit(soft(30, 3).float(), 1e-12)).all()
+
+
+def test_products_that_are_not_finite_end_in_an_error(points) -> None:
+    features = points(30, 40).float()
+    gram = torch.full((41, 41), torch.nan, dtype=torch.float64)
+    with pytest.raises(DataError, match="not finite"):
+        Fold(torch.arange(30), torch.arange(30), features, features, gram).fit(soft(30, 3).float(), 1.0)
 
 
 def test_so_is_one_of_equal_rows_and_what_leaves_them_out_knows(points) -> None:

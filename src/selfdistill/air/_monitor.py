@@ -178,9 +178,9 @@ class AirMonitor:
         self._dearest = constant + growth * len(self.examples) ** 2
 
     def _timed(self, work: Callable[[], object]) -> float:
-        begun = self._now()
+        started = self._now()
         work()
-        seconds = max(self._now() - begun, 1e-9)
+        seconds = max(self._now() - started, 1e-9)
         self.spent += seconds
         return seconds
 

@@ -300,9 +300,9 @@ def along_checkpoints(
                 f"checkpoint {name!r} does not fit the network: {one_line(error)}",
                 "Give the network that it was saved from.",
             ) from error
-        begun = time.perf_counter()
+        started = time.perf_counter()
         spectrum = kernel(twin, examples.inputs)
-        seconds = time.perf_counter() - begun
+        seconds = time.perf_counter() - started
         keep(name, spectrum)
         snapshots.append(snapshot(name, twin, examples, spectrum, ranks=ranks, first=first, seconds=seconds))
         first = spectrum if first is None else first

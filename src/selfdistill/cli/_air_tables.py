@@ -124,14 +124,14 @@ def _order(record: dict[str, Any]) -> list[str]:
 
 
 def _share(noise: dict[str, Any], clean_is: str | None) -> str:
-    """Tell how many labels look wrong, or why that is not told."""
+    """Tell how many labels look wrong, or why that is unknown."""
     share, found = noise["wrong_share_range"], noise["found_share"]
     if share is not None:
         line = f"{_percent(share)} of the labels look wrong, by the energy in the last directions"
     elif noise["fall"] is None:
-        line = "How many labels are wrong is not told: that needs all directions, so leave --rank out"
+        line = "How many labels are wrong is unknown: that needs all directions, so leave --rank out"
     else:
-        line = "How many labels are wrong is not told: labels follow from the inputs even in the last directions"
+        line = "How many labels are wrong is unknown: labels follow from the inputs even in the last directions"
     return f"{line}." if found is None else f"{line}; {_percent(found)} differ from the {_CLEAN[str(clean_is)]} ones."
 
 

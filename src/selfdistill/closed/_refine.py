@@ -91,7 +91,7 @@ def refine_labels(
     the given labels tells the noise matrix; prior and given label together are the refined label. Each later round is
     ridge regression of the refined labels of the one before. A random forest goes through the same rounds with its
     out-of-bag scores. Kernel, noise, ridges, number of rounds and the weights of both are chosen by the labels of rows
-    that had no part in what is said of them.
+    that took no part in what predicts them.
 
     Inputs are read in blocks, anew for each pass, so that a memory map of any size may be given. Under ``torchrun``
     each process calls this with all rows, and goes through its share of them where there are more than 10,000; each

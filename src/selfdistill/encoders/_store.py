@@ -229,8 +229,8 @@ class FeatureStore:
 
     def _joined(self, bad: dict[int, Exception], todo: list[int], keys: Sequence[str]) -> dict[int, Exception]:
         """Wait for the other processes, and take over what they wrote and what failed there."""
-        said = {place: one_line(error) or type(error).__name__ for place, error in bad.items()}
-        everywhere = {place: line for part in dist.from_all(said) for place, line in part.items()}
+        reasons = {place: one_line(error) or type(error).__name__ for place, error in bad.items()}
+        everywhere = {place: line for part in dist.from_all(reasons) for place, line in part.items()}
         assert self.folder is not None
         self._index(self.folder)
         if lost := sum(place not in everywhere and keys[place] not in self._places for place in todo):

@@ -250,8 +250,8 @@ class Planner:
         if alone:  # there is no matrix yet in the first sweep, and no scratch space of a sweep in a product
             peak = 0.0
             for i, g in enumerate(groups):
-                begun = self.kernel_bytes if i else 0.0
-                peak = max(peak, g.bytes + max(begun + self.chunk_bytes(m), fixed), self.kernel_bytes + g.slab_bytes)
+                started = self.kernel_bytes if i else 0.0
+                peak = max(peak, g.bytes + max(started + self.chunk_bytes(m), fixed), self.kernel_bytes + g.slab_bytes)
         return groups, m, Cost(flops, len(groups) * both / self.share, peak)
 
     def product(self, block: int) -> tuple[list[Group], int, bool, Cost]:

@@ -107,8 +107,8 @@ class CheckpointManager:
         if not epoch_ended and self.since < self.every:
             return False
         now = time.monotonic()
-        told = torch.tensor([float(self.stop), now - self.asked], device=self.runtime.device)
-        stop, seconds = sum_over_processes(told).tolist()
+        state = torch.tensor([float(self.stop), now - self.asked], device=self.runtime.device)
+        stop, seconds = sum_over_processes(state).tolist()
         if self.since:  # all have taken as many steps, and know the same seconds
             self.every = max(1, round(self.since * _AGREE_SECONDS * self.runtime.world / max(seconds, 1e-3)))
         self.asked, self.since = now, 0

@@ -76,7 +76,7 @@ class Trainer:
         method, targets, position = self.method, self.targets, self.position
         for epoch in range(position.epoch, self.epochs):
             self.model.train()
-            begun = time.perf_counter() - position.seconds
+            started = time.perf_counter() - position.seconds
             for batch in self.loader.epoch(epoch, position.step):
                 predicted = [self._backward(*part) for part in self._parts(batch, epoch)]
                 self.optimizer.step()
@@ -86,12 +86,12 @@ class Trainer:
                     self.average.update_parameters(self.network)
                 targets.write(batch.index, predicted[0] if len(predicted) == 1 else torch.cat(predicted))
                 position.step += 1
-                position.seconds = time.perf_counter() - begun
+                position.seconds = time.perf_counter() - started
                 self.tell(BatchDone(epoch, position.step, batch.total))
                 self.after_step(position, False)
             if method.needs_train_predictions(epoch, self.epochs):
                 targets.take_train_predictions(self.predict_train())  # type: ignore[operator]  # theirs have it
-                position.seconds = time.perf_counter() - begun
+                position.seconds = time.perf_counter() - started
             mean, written = targets.end_epoch()
             self.dynamics.update(mean, written)
             position.curves.append(self._metrics(written) | dict(self.evaluate()))

@@ -79,9 +79,9 @@ def odd_visits(written: Tensor, visits: int, batch: int, shard: Shard) -> str | 
 def agrees_by_chance(predicted: Tensor, labels: Tensor, k: int, shard: Shard) -> str | None:
     """Say that predictions ``[m]`` agree with labels no more than those of shuffled examples would."""
     pairs = [torch.bincount(part, minlength=k) for part in (predicted, labels, predicted[predicted == labels])]
-    said, given, right = shard.total(torch.stack(pairs)).double()
-    n = float(said.sum())
-    chance, found = float((said * given).sum()) / max(n, 1) ** 2, float(right.sum()) / max(n, 1)
+    answers, given, right = shard.total(torch.stack(pairs)).double()
+    n = float(answers.sum())
+    chance, found = float((answers * given).sum()) / max(n, 1) ** 2, float(right.sum()) / max(n, 1)
     if n < _LEAST or found > chance + 3 * (chance * (1 - chance) / n) ** 0.5:
         return None
     return (

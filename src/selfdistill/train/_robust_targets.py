@@ -203,8 +203,8 @@ class RobustTargets:
             raise SettingError(f"the predictions of epoch {len(self._shares) + 1} are no numbers", "Lower the rate.")
         self.dynamics.update(mean, written)
         total = self._shard.total
-        for said in self._odd(steps, written):
-            warnings.warn(said, UserWarning, stacklevel=2)
+        for problem in self._odd(steps, written):
+            warnings.warn(problem, UserWarning, stacklevel=2)
         differs = torch.zeros_like(self.dynamics.changed)
         for rows in row_blocks(*self.targets.value.shape):
             differs += (self.targets.refined(rows).argmax(-1) != self.labels[rows]).sum()
@@ -226,12 +226,12 @@ class RobustTargets:
                 f"An epoch has {steps} steps, in which little is learned. Pass steps={steps} to RobustTargets, which "
                 "then takes more epochs."
             )
-        said = None if epochs else odd_visits(written, visits, visits // max(steps, 1), self._shard)
+        problem = None if epochs else odd_visits(written, visits, visits // max(steps, 1), self._shard)
         if epochs + 1 == CHANCE_AFTER:
             predicted = self.dynamics.predicted[written].long()
-            said = agrees_by_chance(predicted, self.labels[written], self.num_classes, self._shard)
-        if said:
-            yield said
+            problem = agrees_by_chance(predicted, self.labels[written], self.num_classes, self._shard)
+        if problem:
+            yield problem
 
     def refined(self) -> Tensor:
         """Return the refined label distributions, float32 ``[n, K]``, rows sum to 1; with ``shard``, in every process.
@@ -365,9 +365,9 @@ class RobustTargets:
             RunError: It is of another method, of other labels, or damaged.
         """
         own = self._state()
-        said = bytes(state["method"].tolist()).decode() if "method" in state else "none"
-        if said != self.method:
-            raise RunError(f"the state is of method {said!r}, but this is {self.method!r}", "Pass the same method.")
+        saved = bytes(state["method"].tolist()).decode() if "method" in state else "none"
+        if saved != self.method:
+            raise RunError(f"the state is of method {saved!r}, but this is {self.method!r}", "Pass the same method.")
         for name in own.keys() | state.keys():
             if name != "refined_shares" and (
                 name not in state or name not in own or own[name].shape != state[name].shape
