@@ -55,31 +55,32 @@ def ends(inputs: np.ndarray, given: np.ndarray, truth: np.ndarray, k: int) -> En
     return [described(one) for one in last]
 
 
-def within(errors: float, power: float = 0.0, *, sound: bool = False) -> Rule:
-    """Take the most wrong labels, times exp(-power z), within some standard errors; of sound candidates if asked."""
+def within(errors: float, power: float = 0.0, *, sound: bool = False, even: float | None = None) -> Rule:
+    """Take the most wrong labels, times exp(-power z), within some standard errors of the best.
+
+    With ``sound`` rows of T for each class have no say where they call most labels wrong; with ``even`` neither where
+    one rate for all classes is so near to the best.
+    """
 
     def rule(ends: Ends) -> dict[str, Any]:
         some = [one for one in ends if not sound or one["noise"] == "even" or one["wrong"] <= 0.5]
+        if even is not None and any(one["noise"] == "even" and one["behind"][sound] <= even for one in some):
+            some = [one for one in some if one["noise"] == "even"]
         near = [one for one in some if one["behind"][sound] <= errors]
         return max(near, key=lambda one: (one["wrong"] * np.exp(-power * one["behind"][sound]), -one["behind"][sound]))
 
     return rule
 
 
-def even_first(ends: Ends) -> dict[str, Any]:
-    """Take one rate for all classes where it is within a standard error."""
-    even = [one for one in ends if one["noise"] == "even" and one["behind"][0] <= 1]
-    return within(1, 0.25)(even or ends)
-
-
 RULES: dict[str, Rule] = {
     "the likeliest": within(0),
     "most wrong within one standard error (before)": within(1),
-    "times exp(-z / 4)": within(1, 0.25),
-    "with rows of each class up to one half wrong": within(1, sound=True),
-    "both (now)": within(1, 0.25, sound=True),
-    "both, exp(-z / 2)": within(1, 0.5, sound=True),
-    "times exp(-z / 4), one rate for all classes first": even_first,
+    "1: times exp(-z / 4)": within(1, 0.25),
+    "1, and rows of each class up to one half wrong": within(1, 0.25, sound=True),
+    "the same, where one rate is not the best (now)": within(1, 0.25, sound=True, even=0),
+    "where it is more than half an error behind": within(1, 0.25, sound=True, even=0.5),
+    "where it is more than one error behind": within(1, 0.25, sound=True, even=1),
+    "now, with exp(-z / 2)": within(1, 0.5, sound=True, even=0),
 }
 GROUPS = {
     "no errors": ("symmetric-0",),

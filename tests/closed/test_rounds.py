@@ -209,11 +209,13 @@ def test_few_more_wrong_labels_do_not_outweigh_likelihood() -> None:
         assert choose(chains).best.wrong == pytest.approx(counted)
 
 
-def test_rows_of_each_class_that_call_most_labels_wrong_have_no_say() -> None:
+def test_rows_of_each_class_count_where_they_explain_best_and_call_few_labels_wrong() -> None:
     best = np.random.default_rng(0).normal(1, 0.2, size=400)
     for noise, wrong, counted in (("own", 0.55, 0.05), ("own", 0.45, 0.45), ("even", 0.55, 0.55)):
         chains = [[candidate(best, wrong, noise=noise)], [candidate(behind(best, 0.5), 0.05)]]
         assert choose(chains).best.wrong == pytest.approx(counted), (noise, wrong)
+    one_rate_is_best = [[candidate(best, 0.05)], [candidate(behind(best, 0.1), 0.3, noise="own")]]
+    assert choose(one_rate_is_best).best.wrong == pytest.approx(0.05)
     alone = [[candidate(best, 0.55, noise="own")]]
     assert choose(alone).best.wrong == pytest.approx(0.55)
 

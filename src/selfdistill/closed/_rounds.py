@@ -103,10 +103,13 @@ def choose(chains: list[list[Candidate]], rounds: int | None = None) -> Choice:
 
 def _counting(ends: list[Candidate]) -> Candidate:
     """Take, within one standard error of the best, the one that expects most wrong labels, times exp(-z / 4)."""
-    # Noise taken for overlap of classes is not found, while noise is seldom made up where there is none. But where a
-    # noise matrix of its own for each class calls most labels wrong, it cannot be told from overlap, so it has no say.
+    # Noise taken for overlap of classes is not found, while one rate for all classes is seldom made up. Rows of T for
+    # each class can stand for overlap, too: they have no say where they call most labels wrong, nor where one rate
+    # explains the labels best.
     sound = [c for c in ends if c.form.noise == "even" or c.wrong <= _MOST_WRONG] or ends
     best = min(sound, key=lambda c: c.nats)
+    if best.form.noise == "even":
+        sound = [c for c in sound if c.form.noise == "even"]
     behind = [_standard_errors(c, best) for c in sound]
     near = [(c.wrong * np.exp(-z / 4), -z, c) for c, z in zip(sound, behind, strict=True) if z <= 1]
     return max(near, key=lambda one: one[:2])[2]
