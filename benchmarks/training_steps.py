@@ -103,7 +103,7 @@ def in_turn(train: Any, data: dict[str, Any], k: int, first: int, epochs: int) -
     return [np.array(clock[2::2]) - np.array(clock[1:-1:2]) for clock in clocks]  # from a step's end to the next one's
 
 
-def whole_steps(stack: str, folder: Path, runs: int = 2, epochs: int = 3) -> dict[str, Any]:
+def whole_steps(stack: str, folder: Path, runs: int = 8, epochs: int = 3) -> dict[str, Any]:
     """Compare all that a stack does in a step, over some trainings."""
     if hasattr(libc := ctypes.CDLL(None), "mallopt"):
         libc.mallopt(-8, 1)  # M_ARENA_MAX: with a heap for each thread, where a network lies counts more than the loss
